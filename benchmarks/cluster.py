@@ -1,7 +1,9 @@
 """A Redis Cluster beside one server: `python -m benchmarks.cluster`. A row a number of nodes, of syncd and of a script.
 
 Every round measures each row once. Beside the rates, which the cores of the machine limit (the nodes share them),
-stands what a call costs the servers: documents a second of their time in functions, by `INFO commandstats`.
+stands what documents cost the servers: how many there are to a second of their time in functions (`INFO commandstats`;
+by the clock, so that nodes that wait for a core count as busy), and to a second of their CPU (`INFO cpu`; with what the
+check of all documents reads).
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.measured.nodes import connected
+from benchmarks.measured.nodes import Nodes, connected
 from benchmarks.measured.phases import BACKLOG, Figures, Trial
+from benchmarks.measured.resp import Resp
 from benchmarks.measured.servers import Servers, servers
 from benchmarks.results.medians import SCRIPT, SYNCD, Medians
 from benchmarks.results.tables import number, table
@@ -28,6 +31,7 @@ from syncd.embedded.cluster import RedisCluster
 STANDALONE = 0
 """The row of one server that is no cluster."""
 _CALL = re.compile(rb"cmdstat_fcall:calls=(\d+),usec=(\d+)")
+_CPU = re.compile(rb"used_cpu_(?:sys|user):([\d.]+)")
 
 
 class TunedCluster(Script):
@@ -56,12 +60,20 @@ def measure(running: Servers, load: Executor, nodes: int, system: str, documents
         with connected(running.redis_url) as redis:
             for node in redis.nodes:
                 node.call("CONFIG", "RESETSTAT")
+            before = _cpu_s(redis)
             figures = Trial(made(site), documents, 0.0, load, (BACKLOG,)).run()
             if system == SYNCD:
                 said = [_CALL.search(node.call("INFO", "commandstats")) for node in redis.nodes]
                 microseconds = sum(int(one[2]) for one in said if one)
-                figures["calls_per_s"] = 3 * documents / microseconds * 1e6  # a copy, and two updates of each
+                written = 3 * documents  # a copy, and two updates of each
+                figures["calls_per_s"] = written / microseconds * 1e6
+                figures["servers_per_s"] = written / (_cpu_s(redis) - before)
     return figures
+
+
+def _cpu_s(redis: Resp | Nodes) -> float:
+    """CPU seconds of all servers until now."""
+    return sum(float(one) for node in redis.nodes for one in _CPU.findall(node.call("INFO", "cpu")))
 
 
 def shown(found: dict[tuple[int, str], list[Figures]]) -> str:
@@ -73,10 +85,15 @@ def shown(found: dict[tuple[int, str], list[Figures]]) -> str:
             *medians.cells(nodes),
             number(medians.of(nodes, SYNCD, "calls_per_s"), ",.0f"),
             medians.of_first(nodes, "calls_per_s"),
+            number(medians.of(nodes, SYNCD, "servers_per_s"), ",.0f"),
+            medians.of_first(nodes, "servers_per_s"),
         ]
         for nodes in medians.rows
     ]
-    return table(["nodes", *medians.heads("one server"), "in a call/s", "of one server"], lines)
+    return table(
+        ["nodes", *medians.heads("one server"), "in a call/s", "of one server", "of CPU/s", "of one server"],
+        lines,
+    )
 
 
 def main() -> None:

@@ -3,6 +3,7 @@ never_torn, no_ghosts, fenced, nothing_silent)."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -200,6 +201,36 @@ def test_dead_letters(cluster: RedisCluster, scene: Scene) -> None:
         scene.redis.delete(flow.key(number))
     flow.collection.update_many({"_id": {"$in": [*numbers]}}, {"$set": {"title": "again"}})
     flow.wait_same()
+
+
+def most_at_once(cluster: RedisCluster, flow: Flow, documents: int) -> float:
+    """About the most documents in one call to one node, by the number of arguments, while so many were copied."""
+    logs = (cluster.tell(node, "SLOWLOG GET", 10_000) for node in cluster.nodes)
+    calls = [one["command"] for log in logs for one in log]
+    more = [int(found[1]) for call in calls if (found := re.search(rb"\((\d+) more arguments\)", call))
+            and call.startswith(b"FCALL syncd_apply") and flow.contract.encode() in call]  # fmt: skip
+    return max(more) / (sum(more) / documents)
+
+
+def test_how_much_a_node_gets_at_once(cluster: RedisCluster, scene: Scene) -> None:
+    """bounded: no call has more writes than SYNCD_BATCH_WRITES, also where the keys of all documents are on one node;
+    where they are on all of them, each gets nearly as many as a Redis of its own would."""
+    for node in cluster.nodes:
+        cluster.tell(node, "CONFIG SET", "slowlog-log-slower-than", 0, "slowlog-max-len", 10_000)
+    spread, narrow = scene.add("spread", CARD), scene.add("narrow", CARD)
+    here = {*slots_of(cluster, cluster.nodes[0])}
+    spread.collection.insert_many([film(number) for number in range(3_000)])
+    there = [number for number in range(6_000) if slot_of(narrow.key(number)) in here]
+    narrow.collection.insert_many([film(number) for number in there])
+    scene.start()
+    try:
+        spread.wait_same()
+        narrow.wait_same()
+        for flow in spread, narrow:
+            assert 256 / 2 < most_at_once(cluster, flow, flow.collection.count_documents({})) < 256 * 1.1
+    finally:
+        for node in cluster.nodes:
+            cluster.tell(node, "CONFIG SET", "slowlog-log-slower-than", 10_000, "slowlog-max-len", 128)
 
 
 def test_the_command_line(cluster: RedisCluster, scene: Scene) -> None:

@@ -49,7 +49,7 @@ from syncd.to_redis.apply.calls.fan_out import FanOut
 from syncd.to_redis.apply.calls.operations import Operations, is_unicode, limited_members
 from syncd.to_redis.apply.calls.writer import Reply, Writer
 from syncd.to_redis.apply.refusals import take_refusal
-from syncd.to_redis.apply.units import DeadLettersUnit, Draft, Replayed, Unit
+from syncd.to_redis.apply.units import DeadLettersUnit, DocumentsUnit, Draft, Replayed, Unit
 
 RESULTS = {
     Put: "put", Elements: "noted", Patch: "patch", Drop: "delete", RetiredKey: "delete", Orphan: "delete", Dead: "dead",
@@ -67,6 +67,8 @@ QUICK_CALL_S = 0.003
 """The application's reads wait behind a call. Above the one the calls get smaller, below the other larger again: an
 insert into a vector index costs a hundred times what a plain hash does."""
 FEWEST_WRITES = 16
+EVEN_PARTS = 0.8
+"""Of what all nodes of a cluster together may take in a call: so much has seldom a part for one that is too large."""
 
 FIRST_ELEMENTS = 1000
 """How many elements a document is taken to have until the first call shows it: a call that is too large is built for
@@ -111,7 +113,10 @@ class Pipeline:
         self._plan, self._control, self._writer, self._tell = plan, control, writer, tell
         self._removals, self._entail, self.log = removals, entail, log
         self.confirmed_at = time.monotonic()
-        self._most_writes = self.writes = most_writes
+        self._most_writes, self._most_in_all = most_writes, most_writes
+        if writer.nodes > 1:  # each gets a part of the call, and seldom an equal one
+            self._most_in_all = max(most_writes, round(most_writes * writer.nodes * EVEN_PARTS))
+        self.writes = self._most_in_all
         keys = sum(FIRST_ELEMENTS if shape.each else 1 for shape in plan.shapes)
         self._keys_a_document = keys + len(plan.feeds)
         self._varies = any(shape.each or shape.is_shared for shape in plan.shapes)
@@ -196,7 +201,17 @@ class Pipeline:
             self._keys_a_document = max(1, (elements + len(writes)) // max(1, unit.size))
             if elements > self._most_writes and unit.size > 1:
                 return None
-        return self._operations(unit, writes), draft
+        operations = self._operations(unit, writes)
+        if self._most_in_all > self._most_writes and self._is_too_large(unit, operations):
+            return None
+        return operations, draft
+
+    def _is_too_large(self, unit: Unit, operations: Operations) -> bool:
+        """Whether one node of a cluster would get more than a call may hold: the keys of a unit may all be on it."""
+        if operations.largest <= self._most_writes or unit.size <= 1 or not isinstance(unit, DocumentsUnit):
+            return False
+        self.writes = min(self.writes, self._most_writes)
+        return True
 
     def _send(self, call: SentCall) -> None:
         """Text that is not UTF-8 is found by the packing: a check of every text before would cost as much again."""
@@ -294,7 +309,7 @@ class Pipeline:
 
     def _adapt(self, seconds: float | None, writes: int) -> None:
         if seconds is None or seconds < QUICK_CALL_S:
-            self.writes = min(self._most_writes, self.writes + FEWEST_WRITES)
+            self.writes = min(self._most_in_all, self.writes + FEWEST_WRITES)
         elif seconds > SLOW_CALL_S and writes >= FEWEST_WRITES:
             self.writes = max(min(FEWEST_WRITES, self._most_writes), min(self.writes, writes) // 2)
 

@@ -37,7 +37,8 @@ class FanOut:
         self.store, self._slots = store, lease.map
         nodes = zip(lease.nodes, lease.parts, strict=True)
         self._writers = [Writer(node, part.keys, part) for node, part in nodes]
-        self._told = [0.0] * len(self._writers)
+        self.nodes = len(self._writers)
+        self._told = [0.0] * self.nodes
         self._under_way: deque[list[tuple[int, int]]] = deque()
         """Of each call without an answer its nodes, and where their writes begin in the list of all."""
         self.call_s: float | None = None

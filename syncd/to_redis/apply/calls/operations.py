@@ -79,6 +79,11 @@ class Operations:
         self._open: set[str] = set()
         """Feeds whose entries may follow, their sets of documents that match, and boards whose members may."""
 
+    @property
+    def largest(self) -> int:
+        """How many writes the node with the most of them gets."""
+        return len(self.writes)
+
     def rows(self) -> bytes:
         """What the operations refer to by number, from 1: see lua/."""
         return orjson.dumps(self._rows) if self._rows else b""

@@ -54,6 +54,11 @@ class SplitOperations(Operations):
         """Of documents as all nodes show them. They are at the home, and say the truth where each node has its part."""
         self.parts = [Operations(control, contract, version, keep, limited) for control in controls]
 
+    @property
+    def largest(self) -> int:
+        """How many writes the node with the most of them gets."""
+        return max(len(part.writes) for part in self.parts)
+
     def add(self, write: Write) -> None:
         """Append one write to the call of its node, or nothing at all."""
         if isinstance(write, _OF_A_KEY) and write.shape.by_id:  # the commonest by far

@@ -73,6 +73,8 @@ class Writer:
     open which of the calls under way were applied; the lane then starts again from the stored position.
     """
 
+    nodes = 1
+
     def __init__(self, store: RedisStore, control: ControlKeys, lease: Lease) -> None:
         self.store, self.control, self._lease = store, control, lease
         self._connection: Connection | None = None
