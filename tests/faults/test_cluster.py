@@ -1,5 +1,5 @@
 """A Redis Cluster: one call a node, while slots move, nodes come, go and fail over (nothing_lost, never_backwards,
-never_torn, no_ghosts, fenced, nothing_silent)."""
+never_torn, no_ghosts, fenced, nothing_silent, bounded)."""
 
 from __future__ import annotations
 
