@@ -19,7 +19,7 @@ from syncd.stores.redis.store import RedisStore
 from tests.support.broken.failpoint import failing
 from tests.support.check import wait_until
 from tests.support.cli import syncd
-from tests.support.contracts import projection
+from tests.support.contracts import ContractDirectory, projection
 from tests.support.daemon import Daemon
 from tests.support.scene import Flow, Scene
 from tests.support.ways.reconcile import add_every_kind, between_reads, check, drift_of, plant
@@ -263,12 +263,17 @@ def test_the_rate(shared: Scene, look: Any) -> None:
 
 
 def test_a_check_follows_the_contract_that_the_lane_has(shared: Scene, look: Any, tmp_path: Path) -> None:
-    """With another version of the contract than the lane's there is nothing to compare, and the check says so."""
+    """With another version of the contract than the lane's there is nothing to compare, and the check says so; of a
+    contract that no lane has it does not say that there is no drift."""
     flow = shared.run("versions", projection(["title"]), documents=FILMS)
     flow.redis.hset(flow.names.control("position"), "fingerprint", "of another version")
     report = look(flow)
     assert (report.result, report.documents) == ("incomplete", 0)
     assert "another version" in report.ended
+    ContractDirectory(tmp_path, shared.token).write("never", projection(["title"]))
+    uris = {"SYNCD_MONGO_URI": shared.reach["mongo_uri"], "SYNCD_REDIS_URL": shared.reach["redis_url"]}
+    result = syncd("reconcile", f"{shared.token}-never", SYNCD_CONTRACTS=str(tmp_path), **uris)
+    assert (result.returncode, "no drift so far" in result.stdout) == (1, True)
 
 
 def retitle(flow: Flow, title: str) -> None:

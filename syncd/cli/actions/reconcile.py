@@ -250,12 +250,11 @@ def _progress(total: int, done: Callable[[], int]) -> Iterator[None]:
 
 
 def _print(said: dict[str, Any]) -> None:
-    drift = ", ".join(f"{count} {kind}" for kind, count in said["drift"].items() if count) or "no drift"
     how = f"{said['keys']} keys scanned"
     if said["check"] == "digest":
         how = f"{said['compared']} of them in full"
     typer.echo(
-        f"{said['contract']}: {said['documents']} documents compared in {said['seconds']:.1f} s, {how}: {drift}"
+        f"{said['contract']}: {said['documents']} documents compared in {said['seconds']:.1f} s, {how}: {_drift(said)}"
     )
     for example in said["examples"][:SHOWN]:
         fields = f" ({', '.join(example['fields'])})" if example["fields"] else ""
@@ -264,6 +263,11 @@ def _print(said: dict[str, Any]) -> None:
         typer.echo(f"  and {more} more")
     for line in _remarks(said):
         typer.echo(line)
+
+
+def _drift(said: dict[str, Any]) -> str:
+    found = ", ".join(f"{count} {kind}" for kind, count in said["drift"].items() if count)
+    return found or ("no drift so far" if said["ended"] else "no drift")
 
 
 def _remarks(said: dict[str, Any]) -> Iterator[str]:
@@ -294,9 +298,8 @@ def _show_history(contract: str, output: str) -> None:
         return
     for said in map(escaped_all, found):
         when = datetime.fromtimestamp(said["finished"], UTC).isoformat(timespec="seconds")
-        drift = ", ".join(f"{count} {kind}" for kind, count in said["drift"].items() if count) or "no drift"
         part = "" if said["partition"] == "1/1" else f" {said['partition']}"
         typer.echo(
-            f"{when}{part}  {said['check']}  {said['result']}  {said['documents']} documents  {drift}"
+            f"{when}{part}  {said['check']}  {said['result']}  {said['documents']} documents  {_drift(said)}"
             f"  repaired {said['repaired']}"
         )
