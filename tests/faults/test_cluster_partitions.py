@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from random import Random
@@ -24,12 +24,13 @@ from syncd.stores.redis.cluster.slots import slot_of
 from syncd.stores.redis.records.cluster_lease import ClusterLease
 from syncd.stores.redis.records.lease import Lease, Renewer
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
+from syncd.stores.redis.records.requests.pauses import pause, resume
 from tests.faults.test_cluster_shapes import slots_with_keys, strays
 from tests.support.check import meanwhile, wait_until
 from tests.support.cli import syncd
 from tests.support.contracts import projection
 from tests.support.daemon import Daemon
-from tests.support.scene import Scene
+from tests.support.scene import Flow, Scene
 from tests.support.servers.cluster import fail_over, move, slots_of, stop_replication
 from tests.support.servers.shared import connect
 from tests.support.shapes.members import BOARD, TAGS, player, wait_members
@@ -203,8 +204,12 @@ def test_slots_move_and_a_daemon_is_killed(cluster: RedisCluster, scene: Scene) 
 
 
 def test_one_lane_arranges_the_records_of_all(cluster: RedisCluster, scene: Scene) -> None:
-    """fenced: slots have moved, and the lane of a partition that brings all records along is alone: another has no
-    lease any more, and gets none until that is done, or the first is gone; then it need not do so again."""
+    """fenced, no_ghosts: slots have moved, and the lane of a partition that brings all records along is alone: another
+    has no lease any more, and gets none until that is done, or the first is gone; then it need not do so again. Where
+    no lane does so because the contract has left, its keys are removed, and those of an application are not."""
+    theirs = [f"faults:film:card:theirs{number}" for number in range(30)]
+    for key in theirs:
+        scene.redis.hset(key, "n", 1)
     flow = scene.add(
         "film", CARD, MOVING, documents=[film(number) for number in range(60)], unique=[["slug"]]
     )
@@ -246,7 +251,33 @@ def test_one_lane_arranges_the_records_of_all(cluster: RedisCluster, scene: Scen
     mover.release()
     other.acquire()
     other.release()
+    move_keys(cluster, [*theirs, HOME], target, source)
+    removed_when_resumed(scene, cluster, flow)
+    left = {key.decode() for node in masters(cluster) for key in keys_of(cluster, node)}
+    assert {key for key in left if key.startswith("faults:film:")} == {*theirs}
     store.close()
+
+
+def move_keys(cluster: RedisCluster, keys: Iterable[str], source: RedisServer, target: RedisServer) -> None:
+    """The slots of those that are on the first node."""
+    slots = {*slots_of(cluster, source)} & {slot_of(key) for key in keys}
+    move(cluster, sorted(slots), source, target)
+
+
+def removed_when_resumed(scene: Scene, cluster: RedisCluster, flow: Flow) -> None:
+    """What a contract has that left after slots had moved, and that a person has paused."""
+    env, remove = env_of(scene, cluster), ("remove", flow.contract, "--keys", "--yes")
+    with closing(ClusterStore(cluster.url)) as store:
+        pause(store, flow.contract, "a test")
+        scene.contracts.remove("film")
+        scene.contracts.write("keep", projection(["title"], name="kept"))
+        scene.start()
+        wait_until(lambda: f"{flow.contract}: left" in syncd("orphans", **env).stdout, 30)
+        said = syncd(*remove, **env)
+        assert (said.returncode, "slots have moved" in said.stderr) == (3, True), said.stdout + said.stderr
+        resume(store, flow.contract)
+    said = syncd(*remove, **env)
+    assert said.returncode == 0, said.stdout + said.stderr
 
 
 def why_no_lease(lease: Lease) -> str:

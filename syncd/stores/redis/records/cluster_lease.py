@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from syncd import telemetry
-from syncd.errors import FencedError, PausedError, SlotMovedError, StoreError
+from syncd.errors import FencedError, PausedError, SlotMovedError, StoreError, TransientError
 from syncd.plan.claims import KEYSPACE, MONGO, Claims
 from syncd.stores.redis.cluster.nodes import HOME, ClusterStore, NodeStore
 from syncd.stores.redis.cluster.slots import SlotMap, slot_of
@@ -200,7 +200,7 @@ def bring_together(
     store: RedisStore, contract: str, owner: str, ttl_s: float, renewer: Renewer | None
 ) -> None:
     """Bring the records of a contract that no daemon works on to the nodes that have its keys now. One that runs does
-    that itself."""
+    that itself. Raises TransientError where that must be done, and the contract is paused."""
     if not isinstance(store, ClusterStore):
         return
     parts = partitions_of(store, contract)
@@ -219,8 +219,13 @@ def bring_together(
             # As before: a daemon that did not stop in order may come again.
             for node in lease.nodes:
                 node.client.hdel(keys.at(node.place).position, Fields.RELEASED)
-    except (FencedError, PausedError):
+    except FencedError:
         pass  # a daemon works on it, or has come meanwhile
+    except PausedError as error:
+        if not NodeRecords(keys, store.seen()).are_arranged:
+            # Nothing else says which of its keys are an application's.
+            what = f"slots have moved since a daemon worked on {contract}, and its records must go with them"
+            raise TransientError("redis", f"{what}; the contract is {error}") from None
     finally:
         lease.rest()  # or it would be renewed on and on, and keep that daemon from the work
 
