@@ -93,7 +93,7 @@ def run(
             settings.contracts, runner, discovery, stop, seen, _approvals(store), settings.discover_every
         )
         plans = reloader.take(loaded)
-        server = _server(runner, settings, store, console)
+        server = _server(runner, settings, lambda: store().renewed(), console)
         server.start()
         spare_the_collector()
         reloader.begin()

@@ -35,6 +35,8 @@ class Allowed:
     """Contracts whose edit waits, with the plan that has to be approved."""
     unknown: dict[str, str] = field(default_factory=dict)
     """Contracts of which nothing may run, and why."""
+    asks_again: bool = False
+    """Redis did not answer, and an edit waits until it does."""
 
     @property
     def texts(self) -> list[str]:
@@ -58,7 +60,9 @@ class Approvals:
         together: then all of them wait."""
         found = Allowed(wanted)
         try:
-            present = texts_as_taken_up(self._store(), [loaded.contract for loaded in wanted.contracts])
+            present = texts_as_taken_up(
+                self._store().renewed(), [loaded.contract for loaded in wanted.contracts]
+            )
             held = {one.contract.name: self._held_back(one, present, found) for one in wanted.contracts}
             if found.waiting or self._told:
                 note_waiting(self._store(), self._daemon, found.waiting, self._told - found.waiting.keys())
@@ -67,6 +71,7 @@ class Approvals:
             held = {
                 one.contract.name: self._without_redis(one, found, str(error)) for one in wanted.contracts
             }
+            found.asks_again = any(held.values())
         if found.unknown or any(held.values()):
             found.contracts = self._together(wanted, held, found.unknown)
         for name in found.waiting.keys() - self._told:

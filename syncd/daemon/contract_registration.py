@@ -58,8 +58,8 @@ class ContractRegistration(threading.Thread):
                 self._changed.wait(NOTED_EVERY_S)
 
     def _register(self) -> None:
-        present = set(self._names)
+        present, store = set(self._names), self._store.renewed()
         if not self._is_whole:
-            present |= {*contracts_beside(self._store, present, self._place)}
-        for name in note_set(self._store, self._place, present):
+            present |= {*contracts_beside(store, present, self._place)}
+        for name in note_set(store, self._place, present):
             telemetry.contract_left(name)

@@ -111,7 +111,8 @@ class Discovery:
         known = self._of(contract)
         lanes = list(self._lanes())
         try:
-            recorded = [name for name, said in read_contracts(self._redis).items() if "left" not in said]
+            said_of = read_contracts(self._redis.renewed())
+            recorded = [name for name, said in said_of.items() if "left" not in said]
         except StoreError as error:
             recorded, known.why, found = [], str(error), found._replace(is_whole=False)
         names = [*recorded, *(lane["contract"] for lane in lanes)]

@@ -27,7 +27,7 @@ GONE_S = 1.0
 """So long a file may be gone before its contract has left: some tools move or delete a file and then write it again,
 and a contract that left copies everything when it comes back."""
 APPROVED_S = 1.0
-"""How often it is asked whether an edit that waits is approved."""
+"""How often it is asked whether an edit that waits is approved, or Redis answers again."""
 AGAIN_S = 1.0
 """Pause between searches for a directory that is not there."""
 _UNEXPECTED = "an unexpected error, whose traceback is in the log of the daemon; please report it"
@@ -118,7 +118,7 @@ class Reloader(threading.Thread):
             contracts = self._contracts
             if any(contract.patterns for contract in contracts):
                 self._discover(contracts)
-            waits = self._allowed.waiting or self._allowed.unknown
+            waits = self._allowed.waiting or self._allowed.unknown or self._allowed.asks_again
             if waits:
                 self._ask_again()
             self._halt.wait(min(APPROVED_S, self._pause_s) if waits else self._pause_s)

@@ -48,7 +48,7 @@ class ServingReports(threading.Thread):
             self._at = time.monotonic()
         news = {lease: word for lease, word in words.items() if is_due or self._is_news(lease, word)}
         if news:
-            say(self._redis, news)
+            say(self._redis.renewed(), news)
         self._said = {lease: (lease.value, word == SERVES) for lease, word in words.items()}
 
     def _is_news(self, lease: Lease, word: str) -> bool:

@@ -280,6 +280,23 @@ def removed_when_resumed(scene: Scene, cluster: RedisCluster, flow: Flow) -> Non
     assert said.returncode == 0, said.stdout + said.stderr
 
 
+def test_a_daemon_follows_its_own_records(cluster: RedisCluster, scene: Scene) -> None:
+    """nothing_silent: the home of all records is on another node. A daemon of several processes takes up an edit all
+    the same, and notes which contract has left."""
+    documents = [film(number) for number in range(20)]
+    scene.daemon = daemon = scene.another_daemon(SYNCD_WORKERS="2", **SPLIT)
+    flow, other = scene.add("film", CARD, documents=documents), scene.add("other", CARD, documents=documents)
+    daemon.start()
+    live(daemon)
+    home = next(node for node in masters(cluster) if slot_of(HOME) in slots_of(cluster, node))
+    move(cluster, [slot_of(HOME)], home, next(node for node in masters(cluster) if node is not home))
+    flow.write(projection(["title"]))
+    flow.wait_same()
+    scene.contracts.remove("other")
+    left = f"{other.contract}: left"
+    wait_until(lambda: left in syncd("orphans", **env_of(scene, cluster)).stdout, 30, daemon.process.log_tail)
+
+
 def why_no_lease(lease: Lease) -> str:
     try:
         lease.acquire()

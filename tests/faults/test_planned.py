@@ -108,3 +108,15 @@ def test_an_edit_waits_through_kills(rig: Rig) -> None:
     wait_waiting(rig, flow)
     flow.write(NEW, sync=PLANNED)
     wait_until(lambda: not waiting(rig), 30)
+
+
+def test_an_edit_while_redis_is_away(rig: Rig) -> None:
+    """nothing_silent: whether an edit may run is not known then; it is taken up when Redis answers again."""
+    flow = rig.scene.run("film", OLD, documents=FILMS)
+    rig.redis.kill()
+    flow.write(NEW)
+    wait_until(
+        lambda: rig.scene.daemon.logs(event="contracts reloaded"), 30, rig.scene.daemon.process.log_tail
+    )
+    rig.redis.start()
+    flow.wait_same()

@@ -39,7 +39,7 @@ class Servers:
         with self._lock:
             if self._redis is None:
                 self._redis = RedisStore.of(self._settings).with_timeout(PATIENCE_S)
-            return self._redis
+            return self._redis.renewed()
 
     @property
     def mongo(self) -> MongoStore:

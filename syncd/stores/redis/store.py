@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from redis import Redis
 from redis import exceptions as driver
@@ -38,6 +38,8 @@ Key = TypeVar("Key", str, bytes)
 
 KNOWN_S = 1.0
 """How long it is known what a server is, for lanes that start together."""
+RECENT_S = 1.0
+"""What was heard of the nodes of a cluster since then is new enough."""
 SOCKET_TIMEOUT_S = 15.0
 """A call that takes longer is given up: the other end may be gone without an error."""
 
@@ -119,6 +121,16 @@ class RedisStore:
     def placed(self) -> str:
         """Which nodes there are, and which keys they have; empty outside a cluster."""
         return ""
+
+    def renew(self, seconds: float) -> None:
+        """Ask a cluster again who has which slot, unless that was asked within this time."""
+
+    def renewed(self) -> Self:
+        """The same for what lives as long as a daemon, and is no lane: slots may have moved since it asked last. Where
+        the cluster does not answer, what is asked next says so."""
+        with suppress(StoreError):
+            self.renew(RECENT_S)
+        return self
 
     def on_their_way(self, keys: Sequence[bytes]) -> set[bytes]:
         """Those of these keys whose slot is moving from one node to another."""

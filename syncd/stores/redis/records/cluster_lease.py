@@ -21,10 +21,8 @@ from syncd.stores.redis.records.layout import partitions_of
 from syncd.stores.redis.records.lease import Lease, Renewer
 from syncd.stores.redis.records.node_records import MOVER, NodeRecords
 from syncd.stores.redis.records.position import ControlKeys, Fields, read_fields
-from syncd.stores.redis.store import RedisStore, translated
+from syncd.stores.redis.store import RECENT_S, RedisStore, translated
 
-RECENT_S = 1.0
-"""What another lane has heard of the nodes since then is new enough."""
 NO_MAP = SlotMap((), (), ())
 
 
