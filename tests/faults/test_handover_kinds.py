@@ -14,6 +14,7 @@ from tests.faults.test_handover import COUNT, FILM, SESS, TOGETHER, WAYS, check,
 from tests.support.check import wait_until
 from tests.support.ways.handover import (
     BOTH_KEYSPACE,
+    FIELDS,
     KEYSPACE,
     Node,
     World,
@@ -296,3 +297,24 @@ def test_both_ways_take_over_what_differs(both: World, node: Node) -> None:
     apart = {"films": contract("films", FILM), "sessions": contract("films", SESS, sync=BOTH_KEYSPACE)}
     edit(node, apart)
     both.wait_rest(apart)
+
+
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [("feeds", "x:{_id}"), ("people", "x:{_id}"), ("feeds", "y:{_id}")],
+    ids=["one name", "two names", "another template"],
+)
+def test_the_stream_of_a_feed_that_goes_stays(both: World, node: Node, name: str, template: str) -> None:
+    """nothing_lost: a change feed goes, and its contract, or another one, takes a template that could have a key of the
+    stream's name: no copy removes the stream, whose entries nothing makes again."""
+    both.fill("people", range(10))
+    feed = {"projection": "feed", "type": "stream", "key": "x:feed", "fields": FIELDS}
+    node.start({"films": contract("films", FILM), "feeds": contract("films", feed)})
+    node.wait_serves()
+    both.set("films", range(5), n=1)
+    wait_until(lambda: both.redis.xlen("x:feed") == 5, 20)
+    edit(node, {"films": contract("films", FILM), name: contract("people", shape(template))})
+    both.delete("people", range(5))
+    own = template.removesuffix("{_id}") + "[0-9]*"
+    wait_until(lambda: len(both.redis.keys(own)) == 5, 20, lambda: both.redis.keys(own))
+    assert both.redis.xlen("x:feed") == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from syncd.contract.model.redis.redis_types import TYPE_RULES
 from syncd.contract.model.redis.template import KeyTemplate
 from syncd.plan.claims import others_that_meet
 from syncd.plan.keys.templates import parse_key
@@ -77,8 +78,17 @@ def retired_shapes(plan: StreamPlan, owned: Iterable[Sequence[str]]) -> list[Ret
     shapes = [Retired(name, kind, KeyTemplate.recorded(text)) for name, text, kind in owned]
     return [
         one for one in shapes
-        if (one.name, one.template.text, one.is_shared) not in present and one.template.text not in given
+        if (one.name, one.template.text, one.is_shared) not in present
+        and one.template.text not in given
+        and not is_feed(one.redis_type)
     ]  # fmt: skip
+
+
+def is_feed(kind: str) -> bool:
+    """Whether an entry of `owned`, of this type, came from the claim of a change feed: no copy can make its entries
+    again, so none removes its stream."""
+    rules = TYPE_RULES.get(kind)  # type: ignore[call-overload]
+    return rules is not None and rules.fed
 
 
 def removed_entries(plan: StreamPlan, owned: Iterable[list[str]]) -> list[list[str]]:

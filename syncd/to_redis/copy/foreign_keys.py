@@ -21,6 +21,7 @@ from syncd.stores.redis.records.lease import Lease
 from syncd.stores.redis.records.position import ControlKeys
 from syncd.stores.redis.scan import KeyScan
 from syncd.stores.redis.store import RedisStore, translated
+from syncd.to_redis.copy.beginning import is_feed
 
 
 class ForeignKeys:
@@ -37,7 +38,7 @@ class ForeignKeys:
                 self._note(node, lease, owned, stop)
 
     def _note(self, node: RedisStore, lease: Lease, owned: list[list[str]], stop: threading.Event) -> None:
-        before = [KeyTemplate.recorded(template) for _, template, _ in owned]
+        before = [KeyTemplate.recorded(template) for _, template, kind in owned if not is_feed(kind)]
         new = self._new(node)
         if any(shape.template.fields for shape, _ in new):
             before += templates_of_fields(node)
