@@ -115,8 +115,13 @@ class StatePlan(ContractPlan):
 
     def place(self, name: bytes) -> tuple[bytes, bytes]:
         """Key and member of a name. No value of a key holds a colon, so these say where the member begins."""
-        *key, member = name.split(COLON, sum(literal.count(SEPARATOR) for literal in self.keys.literals) + 1)
-        return COLON.join(key), member
+        key = key_of_member(self.keys, name)
+        return key, name[len(key) + 1 :]
+
+    def key_of(self, name: bytes) -> bytes:
+        """The key that decides which node of a cluster has what is named: of a member that of its key. A name may be a
+        key, too."""
+        return name if self.of_members is None else key_of_member(self.keys, name)
 
     def places(self, names: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
         """Keys and members of names; where keys become documents, these and no members."""
@@ -217,6 +222,12 @@ class StatePlan(ContractPlan):
 
 
 COLON = SEPARATOR.encode()
+
+
+def key_of_member(keys: KeyTemplate, name: bytes) -> bytes:
+    """Of the name of a member the part before it; of that of a key all."""
+    separators = sum(literal.count(SEPARATOR) for literal in keys.literals) + 1
+    return COLON.join(name.split(COLON, separators)[:separators])
 
 
 def _why_not(read: Read, key: bytes) -> str:

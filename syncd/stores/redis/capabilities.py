@@ -135,9 +135,6 @@ def _in_a_cluster(contract: Contract) -> Iterator[Lack]:
         why = "an outbox is written in the step that changes a key, and that step has one slot"
         remedy = "write `capture: keyspace`, or run this contract on a Redis that is no cluster"
         yield Lack(("sync", "capture"), f"{where}: {why}", remedy)
-    elif contract.sync.capture == "keyspace" and contract.redis[0].time is not None:
-        what = f"{where}: to follow the samples of a time series{_NOT_YET}"
-        yield Lack(("redis", 0, "type"), what, _ELSEWHERE)
 
 
 def require(contract: Contract, server: Capabilities) -> None:

@@ -56,7 +56,7 @@ def samples_of(
 
 def _in_one_step(redis: RedisStore, plan: StatePlan, key: bytes, *commands: tuple[Any, ...]) -> list[Any]:
     """What commands say of a key; nothing where it is not of the type."""
-    pipe = redis.client.pipeline(transaction=True)
+    pipe = redis.at_key(key).client.pipeline(transaction=True)
     pipe.type(key)
     for command in commands:
         pipe.execute_command(*command)
@@ -69,6 +69,20 @@ def _in_one_step(redis: RedisStore, plan: StatePlan, key: bytes, *commands: tupl
     return said
 
 
+def by_node(
+    redis: RedisStore, plan: StatePlan, names: Sequence[bytes]
+) -> Iterator[tuple[RedisStore, list[bytes]]]:
+    """Keys, or members by the node of their key."""
+    if plan.of_members is None:
+        yield from redis.by_node(names)
+        return
+    found: dict[int, list[bytes]] = {}
+    for name in names:
+        found.setdefault(redis.node_of(plan.key_of(name)), []).append(name)
+    for number, some in found.items():
+        yield redis.nodes[number], some
+
+
 class KeyStates:
     """The keys of one contract."""
 
@@ -78,10 +92,11 @@ class KeyStates:
     def read(self, keys: Sequence[bytes]) -> States:
         """What these keys hold. Raises StoreError."""
         states = States({}, "", 0)
-        for node, some in self._redis.by_node(keys):
+        for node, some in by_node(self._redis, self._plan, keys):
             states = self._read_part(node, some, states)
-        gone = [key for key, found in states.found.items() if not found.is_there]
-        if any(states.found[key].type == AWAY for key in gone) or self._redis.on_their_way(gone):
+        gone = [self._plan.key_of(key) for key, found in states.found.items() if not found.is_there]
+        is_away = any(found.type == AWAY for found in states.found.values())
+        if is_away or self._redis.on_their_way(gone):
             raise SlotMovedError
         return states
 
@@ -101,7 +116,8 @@ class KeyStates:
         places, members = self._plan.places(keys)
         at, args = self._keys.at(node.place), [self._plan.type, MOST_BYTES]
         if node.place:
-            return node.call("syncd_look_state_on_node", [at.synced, at.outbox], [*args, *places])
+            name = "syncd_look_samples_on_node" if members else "syncd_look_state_on_node"
+            return node.call(name, [at.synced, at.outbox], [*args, *places, *members])
         return node.call("syncd_look_state", [at.synced, at.outbox, *places], [*args, *members])
 
     def pages(self) -> Iterator[list[bytes]]:

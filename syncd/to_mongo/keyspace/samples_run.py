@@ -13,18 +13,19 @@ sample has one `_id`, so it becomes one document. Events go on being served betw
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from syncd import telemetry
+from syncd.errors import SlotMovedError
 from syncd.lanes.context import LaneContext
 from syncd.plan.to_mongo.gone import Gone
-from syncd.plan.to_mongo.state import COLON, StatePlan
+from syncd.plan.to_mongo.state import AWAY, COLON, StatePlan
 from syncd.stores.redis.key_states import samples_of
 from syncd.stores.redis.records.position import Fields
 from syncd.to_mongo.append.batch import Refused
 from syncd.to_mongo.keyspace.listening import MOST_TAKEN, Listening
-from syncd.to_mongo.keyspace.run import KeyspaceRun
+from syncd.to_mongo.keyspace.run import AWAY_AGAIN_S, KeyspaceRun
 from syncd.to_mongo.keyspace.sample_sync import SampleSync
 from syncd.to_mongo.keyspace.status import KeyspaceStatus
 from syncd.to_mongo.state.keys.changed_keys import ChangedKey
@@ -60,6 +61,8 @@ class SamplesRun(KeyspaceRun):
         self._walking = b""
         self._is_behind = False
         """Whether the series that is walked through has got samples where the walk may have been."""
+        self._away: set[bytes] = set()
+        """Series that were on their way between two nodes at their last read."""
         self._searched: dict[bytes, int] = {}
         """So many a walk has found of a series, until the next read of the series counts them."""
 
@@ -122,14 +125,23 @@ class SamplesRun(KeyspaceRun):
         """What is new of each of these series, of which `others` took the name of one that was there; returns those
         that have more."""
         more: set[bytes] = set()
-        left = list(series)
-        while left:
-            searched = [ANOTHER if one in others else self._searched.get(one, 0) for one in left]
-            found = self._store.new_samples(left, MOST_NEW, searched)
-            self._sync_new(found)
-            more |= {one.series for one in found if len(one.moments) >= MOST_NEW}
-            left = left[len(found) :]
+        for some in self._store.by_node(series):
+            left = some
+            while left:
+                searched = [ANOTHER if one in others else self._searched.get(one, 0) for one in left]
+                found = self._store.new_samples(left, MOST_NEW, searched)
+                self._wait_for(one.series for one in found if one.type == AWAY)
+                self._sync_new([one for one in found if one.type != AWAY])
+                more |= {one.series for one in found if len(one.moments) >= MOST_NEW}
+                left = left[len(found) :]
         return more
+
+    def _wait_for(self, series: Iterable[bytes]) -> None:
+        """Series whose slot is on its way to another node of a cluster."""
+        now = time.monotonic()
+        again = [ChangedKey(one, Gone.NO_WORD, now) for one in series]
+        self._away |= {one.key for one in again}
+        self._changed.put_back(again, delay_s=AWAY_AGAIN_S)
 
     def _sync_new(self, found: Sequence[NewSamples]) -> None:
         names = [COLON.join((one.series, moment)) for one in found for moment in one.moments]
@@ -147,6 +159,7 @@ class SamplesRun(KeyspaceRun):
         self._memory.note({one.series: one.remembered for one in found})
         for one in found:
             self._searched.pop(one.series, None)
+            self._away.discard(one.series)
 
     def _wrong(self, found: NewSamples) -> Refused | None:
         if found.type not in (self._plan.type, "none"):
@@ -155,12 +168,18 @@ class SamplesRun(KeyspaceRun):
         return _BEYOND if found.is_beyond else None
 
     def _finish(self, outcome: KeyOutcome, read: int) -> None:
+        has_dead_letters = self._store.waiting > 0
         parked = self._store.done(outcome.done, outcome.refused)
+        self._refused.note(outcome.refused)
+        if has_dead_letters:
+            self._refused.forget(outcome.done)
         telemetry.state_written(self._plan.name, read, outcome.put, 0, parked)
         if outcome.gone:
             telemetry.keys_gone(self._plan.name, len(outcome.gone))
         if parked:
             self._status.dead_letters_counted(self._count_dead_letters())
+        if outcome.away:  # a slot went between two reads
+            raise SlotMovedError
 
     def _compare(self) -> None:
         """The next series."""
@@ -179,6 +198,8 @@ class SamplesRun(KeyspaceRun):
         while self._follow([key]):
             if not self._serve():
                 return False
+        if key in self._away:
+            return True  # all are compared when the slot has arrived
         late = self._late.get(key)
         for _ in () if everything else self._walk(key):
             pass

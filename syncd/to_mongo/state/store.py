@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from syncd import telemetry
 from syncd.plan.to_mongo.state import FoundKey, StatePlan
+from syncd.stores.redis.key_states import by_node
 from syncd.stores.redis.records.dead_letters import (
     as_bytes,
     as_text,
@@ -42,7 +43,7 @@ class NewSamples(NamedTuple):
 
     series: bytes
     type: str
-    """As `TYPE` says it."""
+    """As `TYPE` says it, or AWAY."""
     moments: list[bytes]
     remembered: str
     """What is to be remembered once MongoDB has these."""
@@ -73,7 +74,7 @@ class StateStore:
 
     def by_node(self, keys: Sequence[bytes]) -> Iterator[list[bytes]]:
         """These keys, those of each node together."""
-        yield from (some for _, some in self._redis.by_node(keys))
+        yield from (some for _, some in by_node(self._redis, self._plan, keys))
 
     def read(self, keys: Sequence[bytes]) -> Reading:
         """The content of keys, all of one node. Raises FencedError, StoreError."""
@@ -81,7 +82,8 @@ class StateStore:
         args: list[Any] = [self._lease.ttl_ms, self._plan.type, MOST_BYTES, self._digests()]
         part = self._lease.parts[self._redis.node_of(places[0])]
         if part.keys.place:
-            reply = part.call("syncd_read_state_on_node", [part.keys.synced], [*args, *places])
+            name = "syncd_read_samples_on_node" if members else "syncd_read_state_on_node"
+            reply = part.call(name, [part.keys.synced], [*args, *places, *members])
         else:
             reply = part.call("syncd_read_state", [self._order_key, *places], [*args, *members])
         last, seconds, micros, watermark = reply[1:5]
@@ -100,11 +102,15 @@ class StateStore:
         return "content" if self._plan.expires_at is None else "whole"
 
     def new_samples(self, series: Sequence[bytes], most: int, searched: Sequence[int]) -> list[NewSamples]:
-        """Which samples of these series MongoDB may not have, at most so many newer ones of each: of the first series,
-        in their order. `searched`: how many late ones a search has found of each, or ANOTHER. Raises FencedError,
-        StoreError."""
-        args = [self._plan.type, most, *searched]
-        reply = self._call("syncd_new_samples", [self._keys.synced, *series], args)
+        """Which samples of these series, all of one node, MongoDB may not have, at most so many newer ones of each: of
+        the first series, in their order. `searched`: how many late ones a search has found of each, or ANOTHER. Raises
+        FencedError, StoreError."""
+        part = self._lease.parts[self._redis.node_of(series[0])]
+        args: list[Any] = [self._lease.ttl_ms, self._plan.type, most]
+        if part.keys.place:
+            reply = part.call("syncd_new_samples_on_node", [part.keys.synced], [*args, *series, *searched])
+        else:
+            reply = part.call("syncd_new_samples", [part.keys.synced, *series], [*args, *searched])
         parts = (reply[at : at + 5] for at in range(1, len(reply), 5))
         return [
             NewSamples(key, kind.decode(), moments, text.decode(), late, bool(beyond))

@@ -30,9 +30,9 @@ def series_server(**more: Any) -> Iterator[RedisServer]:
 
 
 @contextmanager
-def series_cluster() -> Iterator[RedisCluster]:
-    """Three masters. Raises NotFound."""
-    with _with_module() as options, RedisCluster(3, **options) as cluster:
+def series_cluster(replicas: int = 0) -> Iterator[RedisCluster]:
+    """Three masters with so many replicas each. Raises NotFound."""
+    with _with_module() as options, RedisCluster(3, replicas, **options) as cluster:
         yield cluster
 
 

@@ -100,7 +100,7 @@ do
     redis.call('PEXPIRE', keys[1], args[3])
     local reply, read, most = {'ok'}, 0, tonumber(args[5])
     for at = 4, #keys do
-      local found, moments, text, late, beyond = redis.call('TYPE', keys[at]).ok, {}, '', 0, 0
+      local found, moments, text, late, beyond = type_of(keys[at]), {}, '', 0, 0
       if found == args[4] then
         moments, text, late = new_of_series(keys[3], keys[at], most, tonumber(args[at + 2]))
         beyond = is_beyond(keys[at])
@@ -113,5 +113,22 @@ do
     return reply
   end
 
+  -- In a cluster keys of several slots come behind the arguments, and as many words that belong to them behind these.
+  local function halves(keys, args, first)
+    local named, said, count = {unpack(keys)}, {unpack(args, 1, first - 1)}, (#args - first + 1) / 2
+    for at = first, first + count - 1 do
+      named[#named + 1], said[#said + 1] = args[at], args[at + count]
+    end
+    return named, said
+  end
+
+  local function new_on_node(keys, args) return new_samples(halves(keys, args, 6)) end
+  local function read_on_node(keys, args) return read_state(halves(keys, args, 7)) end
+  local function look_on_node(keys, args) return check_state(halves(keys, args, 4)) end
+
+  local ANY_SLOT = {'allow-oom', 'allow-cross-slot-keys'}
   redis.register_function{function_name = 'syncd_new_samples', callback = new_samples, flags = {'allow-oom'}}
+  redis.register_function{function_name = 'syncd_new_samples_on_node', callback = new_on_node, flags = ANY_SLOT}
+  redis.register_function{function_name = 'syncd_read_samples_on_node', callback = read_on_node, flags = ANY_SLOT}
+  redis.register_function{function_name = 'syncd_look_samples_on_node', callback = look_on_node, flags = ANY_SLOT}
 end

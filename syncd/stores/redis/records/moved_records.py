@@ -6,7 +6,7 @@ more from the start.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -102,11 +102,14 @@ class Moved:
         """Of the node that has a key."""
         return self._nodes[self._map.node_of(key)].place
 
-    def elsewhere(self, place: str, keys: Iterable[bytes]) -> Iterator[tuple[str, list[bytes]]]:
-        """Keys that the node of this place has not, by the place of the one that has them."""
+    def elsewhere(
+        self, place: str, keys: Iterable[bytes], key_of: Callable[[bytes], bytes] = bytes
+    ) -> Iterator[tuple[str, list[bytes]]]:
+        """Keys that the node of this place has not, by the place of the one that has them. `key_of`: of what is beside
+        another key, which that is."""
         found: dict[str, list[bytes]] = {}
         for key in keys:
-            target = self.place_of(key)
+            target = self.place_of(key_of(key))
             if target != place:
                 found.setdefault(target, []).append(key)
         yield from found.items()
@@ -141,15 +144,17 @@ class Moved:
                 self.carry(target, more)
                 self.carry(place, [("SREM", name, *some)])
 
-    def stale(self, place: str, shared: Sequence[str]) -> None:
+    def stale(self, place: str, shared: Sequence[str], key_of: Callable[[bytes], bytes]) -> None:
         """Keys that show an older state. Documents that are members as they were before, of projections of these
-        names, every node knows."""
+        names, every node knows. `key_of`: see `elsewhere`."""
         name, begins = self.keys(place).stale, tuple(f"{projection} ".encode() for projection in shared)
         for found in self._pages(place, name):
             members = [one for one in found if one.startswith(begins)]
             for target in self.places if members else ():
                 self.carry(target, [("SADD", self.keys(target).stale, *members)])
-            for target, some in self.elsewhere(place, [one for one in found if not one.startswith(begins)]):
+            for target, some in self.elsewhere(
+                place, [one for one in found if not one.startswith(begins)], key_of
+            ):
                 self.carry(target, [("SADD", self.keys(target).stale, *some)])
                 self.carry(place, [("SREM", name, *some)])
 

@@ -7,14 +7,17 @@ the contract's, and what one moves the others must not write.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from secrets import token_hex
 from typing import Any
 
 from bson import json_util
 
+from syncd.contract.model.redis.template import KeyTemplate
 from syncd.plan.claims import KEYSPACE, Claims
+from syncd.plan.to_mongo.state import key_of_member
 from syncd.stores.redis.cluster.nodes import Seen
 from syncd.stores.redis.records.keys.moved_digests import MovedDigests
 from syncd.stores.redis.records.keys.moved_elements import MovedElements
@@ -118,7 +121,7 @@ class NodeRecords:
         positions = self._positions()
         named = _named(positions.values(), claims)
         if self._known:
-            self._move(moved, named)
+            self._move(moved, named, _key_of(named, claims))
         for part, position in positions.items():
             if position.token is None:
                 self._lose(moved, leases[0], part, position)
@@ -156,10 +159,10 @@ class NodeRecords:
         if len(words) > 1:
             moved.carry(part.place, [("HSET", part.position, REPLAYED, token_hex(4))])
 
-    def _move(self, moved: Moved, named: Sequence[Named]) -> None:
+    def _move(self, moved: Moved, named: Sequence[Named], key_of: Callable[[bytes], bytes]) -> None:
         shared = [one.projection for one in named if one.kind is Kind.MEMBERS]
         for place in moved.places:
-            moved.stale(place, shared)
+            moved.stale(place, shared, key_of)
             moved.foreign(place)
         keys, elements = MovedKeys(moved), MovedElements(moved)
         members = MovedMembers(moved, self._known)
@@ -173,6 +176,12 @@ class NodeRecords:
                     members.move(one)
                 case Kind.FEED:
                     moved.feed(one)
+
+
+def _key_of(named: Sequence[Named], claims: Claims) -> Callable[[bytes], bytes]:
+    """Of samples that go to MongoDB their series, beside which is noted what has a dead letter."""
+    series = [one for one in named if one.is_series] if claims.kind == KEYSPACE else []
+    return partial(key_of_member, KeyTemplate.recorded(series[0].template)) if series else bytes
 
 
 def _fields_of(position: Position) -> list[str | bytes]:
