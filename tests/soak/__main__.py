@@ -65,7 +65,7 @@ def _soak(result: Result, options: argparse.Namespace) -> None:
 
 
 def _stage(options: argparse.Namespace, folder: str) -> Stage:
-    return (ClusterStage if options.cluster else Stage)(Path(folder))
+    return (ClusterStage if options.cluster else Stage)(Path(folder), options.partitions)
 
 
 class Run:
@@ -78,7 +78,7 @@ class Run:
         self._faults = (ClusterFaults if isinstance(stage, ClusterStage) else Faults)(
             stage, options.seed, self._began
         )
-        self._monitor = Monitor(stage.daemons, stage.shorts, self._began)
+        self._monitor = Monitor(stage.daemons, stage.shorts, stage.partitions, self._began)
         self._recorder = Recorder(
             stage.redis_url, stage.may_go_back, options.seed, self._began,
             moves_in_one_step=stage.moves_in_one_step,
@@ -200,6 +200,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fault-every", type=float, default=5.0, help="seconds from fault to fault (5)")
     parser.add_argument("--out", type=Path, help="write the result there as JSON")
     parser.add_argument("--cluster", action="store_true", help="Redis is a cluster")
+    parser.add_argument("--partitions", type=int, default=1, help="of each contract from MongoDB (1)")
     parser.add_argument("--keep-logs", action="store_true", help="also where nothing was wrong")
     return parser.parse_args(arguments)
 

@@ -48,7 +48,7 @@ class ClusterStage(Stage):
         """That of a node, another one each time."""
         self._store.refresh()
         places = [node.place for node in self._store.nodes]
-        return f"{places[time.monotonic_ns() // 1000 % len(places)]}{names(short).control(what)}"
+        return self.record_at(places[time.monotonic_ns() // 1000 % len(places)], short, what)
 
     def dead(self, short: str) -> str:
         """See `Stage`."""

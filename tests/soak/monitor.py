@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.soak.contracts import names
+from syncd.plan.partition import WHOLE, Partition
+from tests.soak.contracts import SHORTS, names
 from tests.soak.faults import Fault
 from tests.support.daemon import Daemon
 
@@ -29,10 +30,16 @@ FRESH_S = 3.0
 class Monitor(threading.Thread):
     """As a context manager, between start and stop."""
 
-    def __init__(self, daemons: list[Daemon], shorts: Sequence[str], began: float) -> None:
+    def __init__(
+        self, daemons: list[Daemon], shorts: Sequence[str], partitions: Sequence[Partition], began: float
+    ) -> None:
         super().__init__(name="monitor", daemon=True)
         self._daemons = daemons
-        self._contracts = {names(short).contract for short in shorts}
+        self._lanes_of_all = {
+            (names(short).contract, str(part))
+            for short in shorts
+            for part in (partitions if short in SHORTS else [WHOLE])
+        }
         self._began = began
         self._halt = threading.Event()
         self._lock = threading.Lock()
@@ -56,13 +63,13 @@ class Monitor(threading.Thread):
         asked = self._now()
         lanes = [lane for daemon in self._daemons for lane in self._lanes(daemon)]
         live = {
-            lane["contract"]
+            (lane["contract"], lane["partition"])
             for lane in lanes
             if lane["state"] == "live" and (lane["lag_seconds"] or 0.0) < FRESH_S
         }
         with self._lock:
             self.lanes = sorted(lanes, key=lambda lane: (lane["contract"], lane["state"] == "standby"))
-            if live >= self._contracts:
+            if live >= self._lanes_of_all:
                 self._all_live(asked)
             elif self._not_live_since is None:
                 self._not_live_since = asked

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 from pymongo import MongoClient
 
 from syncd.embedded import RedisServer, ReplicaSet
+from syncd.plan.partition import WHOLE, Partition
+from syncd.stores.redis.records.position import ControlKeys
 from tests.soak import contracts
 from tests.soak.contracts import names
 from tests.soak.documents import LIVE, Document, fresh, slug
@@ -39,7 +42,9 @@ class Stage:
     redis_url: str
     """The way to Redis that nothing is in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, partitions: int = 1) -> None:
+        """`partitions`: of each contract, by as many processes of each daemon."""
+        self.partitions = Partition(count=partitions).all
         self._stack = ExitStack()
         self.folder = folder
         self.directories = [contracts.Files(folder / f"contracts{n}") for n in range(DAEMONS)]
@@ -73,7 +78,14 @@ class Stage:
 
     def record(self, short: str, what: str) -> str:
         """One of syncd's own keys."""
-        return names(short).control(what)
+        return self.record_at("", short, what)
+
+    def record_at(self, place: str, short: str, what: str) -> str:
+        """The same of one node of a cluster; of a partition, another one each time."""
+        own = self.partitions if short in contracts.SHORTS else [WHOLE]
+        part = own[time.monotonic_ns() // 7000 % len(own)]
+        keys = ControlKeys(names(short).contract, part, place)
+        return keys.position if what == "position" else keys.lease
 
     def dead(self, short: str) -> str:
         """The key of the dead letters of a contract."""
@@ -97,10 +109,15 @@ class Stage:
                 # So that a thousand documents are ranges enough to have workers read.
                 "SYNCD_CHUNK_DOCUMENTS": "20",
                 "SYNCD_SNAPSHOT_PROCESSES": "2",
+                **self._split(),
             },
         )
         stack.callback(daemon.close)
         return daemon
+
+    def _split(self) -> dict[str, str]:
+        count = len(self.partitions)
+        return {"SYNCD_WORKERS": str(count), "SYNCD_SPLIT": "true"} if count > 1 else {}
 
     def start_daemon(self, daemon: Daemon) -> None:
         """As a service manager does: without waiting for it. Harmless when it runs."""
