@@ -4,6 +4,8 @@
 -- its files, by Redis's clock) and, for one that is no longer part of any set, left, both epoch seconds; and "set DIGEST" ->
 -- JSON list of the names of that set.
 
+local is_present
+
 do
   -- Whether a contract was part of a set that `present` follows: it came from the same place, or beside one of these.
   local function is_of_set(record, place, present)
@@ -64,7 +66,7 @@ do
   end
 
   -- Why nothing of a contract may be removed, or nil: a daemon works on it, or it came back meanwhile.
-  local function is_present(contract)
+  function is_present(contract)
     local holder, said = holder_of(contract), redis.call('HGET', CONTRACTS, contract)
     if holder then return {'held', holder} end
     if said and not cjson.decode(said).left then return {'held', ''} end
