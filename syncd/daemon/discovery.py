@@ -54,10 +54,10 @@ class _Known:
     def make(self, whole: Contract, collections: Iterable[str]) -> Mapping[str, Contract | None]:
         """As `for_collection` does, but each that is still there once."""
         made = self.made if whole is self.whole else {}
-        self.whole = whole
         self.made = {
             name: made[name] if name in made else for_collection(whole, name) for name in collections
         }
+        self.whole = whole
         return self.made
 
 

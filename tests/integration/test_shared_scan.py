@@ -17,6 +17,8 @@ from syncd.plan.to_redis.change import Retired
 from syncd.stores.redis import shared_scan
 from syncd.stores.redis.connect import connections
 from syncd.stores.redis.records.position import ControlKeys
+from syncd.stores.redis.records.requests.lane_requests import RequestBoard
+from syncd.stores.redis.records.requests.pauses import pause
 from syncd.stores.redis.scan import SCAN_COUNT, KeyScan
 from syncd.stores.redis.store import RedisStore
 from tests.support.check import wait_until
@@ -57,11 +59,12 @@ def together(store: RedisStore, lanes: range) -> dict[int, list[bytes] | Excepti
             found[lane] = error
 
     next(first, None)
-    threads = [threading.Thread(target=look, args=(lane,)) for lane in lanes]
+    threads = [threading.Thread(target=look, args=(lane,), daemon=True) for lane in lanes]
     for thread in threads:
         thread.start()
+    until = time.monotonic() + 60
     for thread in threads:
-        thread.join()
+        thread.join(max(0, until - time.monotonic()))
     first.close()  # type: ignore[attr-defined]
     return found
 
@@ -76,6 +79,33 @@ def test_lanes_that_look_together(store: RedisStore, client: Redis) -> None:
     found = together(store, range(1, LANES))
     assert found == {lane: all_of(lane) for lane in range(1, LANES)}
     assert scans(client) - before < 4 * LANES * KEYS / SCAN_COUNT
+
+
+def test_many_lanes_with_less_than_a_page(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bounded: keys that may not wait any longer are handed over, also where no lane has a page of them"""
+    monkeypatch.setattr(shared_scan, "MOST_WAITING", KEYS)
+    assert KEYS < shared_scan.PAGE
+    assert together(store, range(1, LANES)) == {lane: all_of(lane) for lane in range(1, LANES)}
+
+
+def test_no_thread_for_a_scan(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """errors_help: where a scan cannot begin, or fails by anything, no lane waits for it, and the next one begins"""
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "_start_new_thread", _refused)
+        first, second = pages_of(store, 0), pages_of(store, 1)
+        next(first)
+        with pytest.raises(RuntimeError):
+            next(second)
+        first.close()  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(shared_scan, "_pattern", _refused)
+        found = together(store, range(1, 4))
+    assert [type(error) for error in found.values()] == [RuntimeError] * 3
+    assert together(store, range(1, 3)) == {1: all_of(1), 2: all_of(2)}
+
+
+def _refused(*_args: object, **_options: object) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_lane_that_takes_nothing(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +147,20 @@ def test_lanes_that_leave(store: RedisStore) -> None:
     first.close()  # type: ignore[attr-defined]
     wait_until(lambda: not any(thread.name == "shared-scan" for thread in threading.enumerate()), 5)
     assert sorted(key for page in pages_of(store, 3) for key in page) == all_of(3)
+
+
+def test_a_new_lane_is_not_asked_of(store: RedisStore, client: Redis) -> None:
+    """nothing_silent: a paused lane that begins while Redis does not answer is paused when it does"""
+    board = RequestBoard(store)
+    assert not board.is_paused(ControlKeys("first"))
+    pause(store, "second", "a person")
+    client.execute_command("ACL", "SETUSER", "default", "-exists")
+    try:
+        with pytest.raises(FatalError):
+            board.is_paused(ControlKeys("second"))
+    finally:
+        client.execute_command("ACL", "SETUSER", "default", "+exists")
+    assert board.is_paused(ControlKeys("second"))
 
 
 def test_connections_that_were_needed_at_once(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from redis import Redis
-from redis import exceptions as driver
 
 AT_ONCE = 1000
 """Keys that Redis goes through in one call, about."""
@@ -39,7 +38,7 @@ class _Alone:
     cursor: int
 
 
-_Item: TypeAlias = list[bytes] | _Alone | driver.RedisError | None
+_Item: TypeAlias = list[bytes] | _Alone | Exception | None
 
 
 class _Seat:
@@ -63,7 +62,7 @@ class _Seat:
             self._items.put(self.found)
             self.found = []
 
-    def end(self, how: _Alone | driver.RedisError | None) -> None:
+    def end(self, how: _Alone | Exception | None) -> None:
         """There is no more, or not from this scan."""
         self.deliver()
         self._items.put(how)
@@ -76,7 +75,7 @@ class _Seat:
             except queue.Empty:
                 yield []
                 continue
-            if isinstance(item, driver.RedisError):
+            if isinstance(item, Exception):
                 raise item
             if not isinstance(item, list):
                 return None if item is None else item.cursor
@@ -125,9 +124,10 @@ class SharedScan:
     def _seat(self, prefix: bytes) -> _Seat:
         seat = _Seat(prefix)
         if self._next is None:
-            self._next = _Group(self)
-            self._next.seats.append(seat)
-            self._next.start()
+            group = _Group(self)
+            group.seats.append(seat)
+            group.start()  # where there are too many threads this raises, and no one may wait for the group
+            self._next = group
         else:
             self._next.seats.append(seat)
         return seat
@@ -157,10 +157,10 @@ class _Group(threading.Thread):
                 return
             try:
                 self._scan()
-            except driver.RedisError as error:
+            except Exception as error:  # noqa: BLE001 - every lane that waits raises it
                 self._end(self.seats, error)
 
-    def _end(self, seats: Iterable[_Seat], how: _Alone | driver.RedisError | None) -> None:
+    def _end(self, seats: Iterable[_Seat], how: _Alone | Exception | None) -> None:
         for seat in seats:
             seat.end(how)
         self.seats = [seat for seat in self.seats if seat not in seats]
@@ -190,6 +190,8 @@ class _Group(threading.Thread):
             self.seats = [seat for seat in self.seats if not seat.has_left]
             if sum(seat.waiting + len(seat.found) for seat in self.seats) <= MOST_WAITING:
                 return bool(self.seats)
+            for seat in self.seats:  # what hundreds have less than a page of, no one could take
+                seat.deliver()
             if time.monotonic() - since > STUCK_S:
                 stuck = [seat for seat in self.seats if seat.waiting and seat.taken == before[seat]]
                 self._end(stuck, _Alone(cursor))

@@ -50,8 +50,8 @@ class RequestBoard:
             self._asked, self._paused = self._read(self._lanes)
             self._read_at = time.monotonic()
         elif lane not in self._lanes:  # hundreds may begin within a second
-            self._lanes.add(lane)
             asked, paused = self._read({lane})
+            self._lanes.add(lane)  # not before: where Redis did not answer, nothing is known of it
             self._asked, self._paused = self._asked | asked, self._paused | paused
 
     def forget(self, contract: str) -> None:
