@@ -247,4 +247,9 @@ def _agree(paths: tuple[str, ...], texts: tuple[str, ...]) -> bool:
 
 def scan_pattern(template: KeyTemplate) -> str:
     """The glob for SCAN's MATCH: every key of the template, and perhaps keys that `parse_key` refuses."""
-    return "*".join(_GLOB_SPECIAL.sub(r"\\\1", literal) for literal in template.literals)
+    return "*".join(map(glob_literal, template.literals))
+
+
+def glob_literal(text: str) -> str:
+    """As it stands in a glob of Redis for itself."""
+    return _GLOB_SPECIAL.sub(r"\\\1", text)

@@ -8,7 +8,6 @@ who came. A lane that does not take its keys holds up no other: it goes on alone
 from __future__ import annotations
 
 import queue
-import re
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -16,6 +15,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from redis import Redis
+
+from syncd.plan.keys.templates import glob_literal
 
 AT_ONCE = 1000
 """Keys that Redis goes through in one call, about."""
@@ -28,7 +29,6 @@ MOST_WAITING = 100_000
 STUCK_S = 1.0
 """So long the others wait for lanes that take nothing."""
 POLL_S = 0.1
-_GLOB_SPECIAL = re.compile(r"([*?\[\]\\^-])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +203,4 @@ def _pattern(prefixes: list[bytes]) -> str:
     """For what begins as they all do."""
     first, last = min(prefixes), max(prefixes)
     length = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    return _GLOB_SPECIAL.sub(r"\\\1", first[:length].decode(errors="ignore")) + "*"
+    return glob_literal(first[:length].decode(errors="ignore")) + "*"
